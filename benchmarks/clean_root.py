@@ -108,8 +108,10 @@ def _timed(stage: Stage, words: list[str], shown: str) -> None:
 def _make_root(suite: str, folder: Path) -> Path:
     """A minimal Debian, with what this machine needs to reach the registries."""
     print(f"== debootstrap {suite}", flush=True)
+    # It mounts /proc in there: where it is killed, nothing may be left that a removal would enter.
     subprocess.run(
-        ["debootstrap", "--variant=minbase", "--include=ca-certificates", suite, str(folder)],
+        ["unshare", "--mount", "debootstrap", "--variant=minbase", "--include=ca-certificates",
+         suite, str(folder)],
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     for name in filter(os.path.exists, AS_HERE):
