@@ -199,7 +199,9 @@ def opened(
                 yield members, partial(_open_member, unzipped)
         else:  # a compressed tar could hide its size until it is too late
             with tarfile.open(archive, "r:", tarinfo=TarEntry) as untarred:
-                yield _validate(untarred, archive, size_limit), partial(_open_member, untarred)
+                members = _validate(untarred, archive, size_limit)
+                _refuse_early_end(untarred)
+                yield members, partial(_open_member, untarred)
     except (*DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # EINVAL: the zip names a position before its beginning; None: bzip2 is damaged
@@ -270,6 +272,18 @@ def _validate(
         if not is_folder and members.setdefault(path, member) is not member:
             raise _refused(f"its entry {member.name!r} is there twice", archive)
     return list(members.values())
+
+
+def _refuse_early_end(archive: tarfile.TarFile) -> None:
+    """Raise tarfile.ReadError where its entries end before the zeros at its end.
+
+    tarfile says nothing of an entry in the middle that it cannot read, and leaves out the rest.
+    """
+    assert archive.fileobj is not None
+    archive.fileobj.seek(archive.offset)
+    # The end is two blocks of zeros, of which tarfile has read one; some programs write none.
+    if any(archive.fileobj.read(tarfile.BLOCKSIZE)):
+        raise tarfile.ReadError(f"the entry at byte {archive.offset:,} cannot be read")
 
 
 def _open_member(archive: zipfile.ZipFile | tarfile.TarFile, member: ArchiveMember) -> IO[bytes]:

@@ -146,6 +146,22 @@ def test_a_truncated_archive_is_refused(tmp_path: Path, kind: str, size: int) ->
     assert "a damaged one" in message or "it holds no photos" in message
 
 
+def test_a_tar_whose_middle_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "a.tar", {"photos/a.jpg": b"a", "photos/b.jpg": b"b"})
+    content = bytearray(path.read_bytes())
+    begin = content.index(b"photos/b.jpg", 512)
+    content[begin + 148 : begin + 156] = b"x" * 8  # the checksum of its header
+    path.write_bytes(content)
+    assert f"the entry at byte {begin:,} cannot be read" in refusal(path)
+
+
+def test_a_tar_without_blocks_of_zeros_at_its_end_is_whole(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "a.tar", {"photos/a.jpg": b"a"})
+    path.write_bytes(path.read_bytes().rstrip(b"\0").ljust(3 * 512, b"\0"))
+    with archives.opened(path) as (members, _):
+        assert [member.name for member in members] == ["photos/a.jpg"]
+
+
 def test_damaged_content_is_refused(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a.zip", WHOLE)
     content = path.read_bytes()
