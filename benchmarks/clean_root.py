@@ -58,7 +58,7 @@ class Stage:
         there = shlex.join(["cd", self.folder_inside]) + " && " + shlex.join(["exec", *words])
         inside += [*(f"{k}={v}" for k, v in passed.items()), "/bin/sh", "-c", there]
         mounts = [
-            f"mount --bind /dev {shlex.quote(str(self.folder / 'dev'))}",
+            f"mount --rbind /dev {shlex.quote(str(self.folder / 'dev'))}",
             f"mount -t proc proc {shlex.quote(str(self.folder / 'proc'))}",
             f"mount -t tmpfs tmpfs {shlex.quote(str(self.folder / 'tmp'))}",
             f"chmod 1777 {shlex.quote(str(self.folder / 'tmp'))}",

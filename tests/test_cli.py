@@ -328,6 +328,7 @@ def test_results_of_a_read_only_run_go_elsewhere_with_its_model(
     number: int,
 ) -> None:
     Path("output/best_model").mkdir(parents=True)
+    monkeypatch.setenv("HOME", os.getcwd())  # the repair prefers another disk
     make = tempfile.TemporaryFile
 
     def refuse(*arguments: Any, dir: Any = None, **more: Any) -> Any:

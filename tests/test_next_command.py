@@ -84,14 +84,15 @@ def test_from_the_check_to_a_prediction_with_options(
     assert "Evaluate" not in predict
     assert "dataset_dir" not in predict
     assert follow(predict) == ""
-    predict = follow(start(saved, "export", "Export.format=onnx", "Evaluate.bootstrap=20"))
-    assert "Export" not in predict
-    assert "Evaluate" not in predict
-    assert follow(predict) == ""
     shutil.rmtree("my runs/1e5/best_model/inference")
     export = follow(start(saved, "evaluate"))
     assert "-o Global.mode=export" in export
     assert follow(follow(export)) == ""
+    pytest.importorskip("paddle2onnx")
+    predict = follow(start(saved, "export", "Export.format=onnx", "Evaluate.bootstrap=20"))
+    assert "Export" not in predict
+    assert "Evaluate" not in predict
+    assert follow(predict) == ""
 
 
 def test_the_yaml_of_paddlex_from_the_check_to_a_prediction(

@@ -138,6 +138,7 @@ def numbers(value: Any, key: str = "") -> dict[str, float]:
 def test_weights_static_folder_and_onnx_folder_give_the_same_numbers(
     run: Run, toy: Path, copy_of_run: Path, tmp_path: Path
 ) -> None:
+    pytest.importorskip("paddle2onnx")
     assert run("export", None, copy_of_run, "Export.format=onnx")[0] == 0
     found = []
     for what in ("best_model.pdparams", "inference", "inference_onnx"):

@@ -164,6 +164,7 @@ def test_a_fixed_batch_is_exported_and_still_predicts_any_number_of_images(
     run: Run, toy: Path, copy_of_run: Path
 ) -> None:
     onnx = pytest.importorskip("onnx")
+    pytest.importorskip("paddle2onnx")
     pytest.importorskip("onnxruntime")
     code, err = run("export", None, copy_of_run, "Export.format=onnx", "Export.batch_size=4")
     assert code == 0, err
@@ -272,6 +273,7 @@ def test_the_users_own_safetensors_are_not_overwritten(
 def test_missing_packages_are_told_before_the_weights_are_read(
     run: Run, copy_of_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("paddle2onnx")  # else the message is that this Python has none
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     path = copy_of_run / "best_model" / "damaged.pdparams"
     path.write_bytes(b"no weights")

@@ -124,7 +124,7 @@ def test_runs_without_a_result_say_why(tmp_path):
 def test_a_file_of_values_deep_in_each_other_ends_no_table(tmp_path, name):
     for run in "ab":
         write_run(tmp_path / run, SCORES, TARGETS)
-    files.write_text(tmp_path / "a" / name, '{"x": ' + "[" * 5000 + "]" * 5000 + "}")
+    files.write_text(tmp_path / "a" / name, '{"x": ' + "[" * 100_000 + "]" * 100_000 + "}")
     problems = {run.name: run.problem for run in collect([tmp_path])}
     is_needed = name == "train_result.json"
     told = "its result cannot be read: its values are too deep in each other"

@@ -9,6 +9,7 @@ import shutil
 import tarfile
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 import msgspec
 import numpy as np
@@ -471,11 +472,9 @@ def test_the_model_may_be_named_by_the_folder_above_it(output: Path, photos: Pat
 def test_the_repair_for_a_folder_that_cannot_be_written_names_its_option(
     output, photos, tmp_path, monkeypatch, error, where
 ):
-    def refuse(*_: object, **__: object) -> None:
-        raise error
-
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(files, "writing", refuse)
+    monkeypatch.setenv("HOME", str(tmp_path))  # the repair prefers another disk
+    monkeypatch.setattr(files, "writing", Mock(side_effect=error))
     with pytest.raises(PaddlexMLError) as caught:
         predict(configure(output, input=str(photos), save_path=Path("named")))
     assert caught.value.where == where
