@@ -21,7 +21,6 @@ TESTED_ELSEWHERE = {
     "artifacts/check_result": ("engines/test_check_dataset.py", "the check fills it"),
     "artifacts/export_result": ("engines/export/test_run.py", "the export fills it"),
     "artifacts/leaderboard": ("engines/leaderboard/test_rank.py", "the ranking fills it"),
-    "artifacts/named_files": ("artifacts/test_weights.py", "weights are located by them"),
     "artifacts/plan_result": ("engines/plan/test_run.py", "the plan fills it"),
     "artifacts/sweep_folder": ("engines/sweep/test_run.py", "a sweep writes it"),
     "artifacts/predict_result": ("engines/predict/test_run.py", "the prediction fills it"),

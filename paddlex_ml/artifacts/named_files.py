@@ -114,5 +114,6 @@ def may_be_restored(text: str) -> bool:
     As `storage.folders` and version 0.1.0 name it.
     """
     endings = ("new", "old", "new.old")
-    names = (each.with_name(f".{each.name}.{end}") for each in around(text) for end in endings)
+    folders = [each for each in around(text) if each.name]  # that of all disks has no name
+    names = (each.with_name(f".{each.name}.{end}") for each in folders for end in endings)
     return any(os.path.lexists(name) for name in names if name.name != "..")

@@ -82,6 +82,8 @@ def discard(folder: Path) -> None:
 def finish_interrupted(folder: Path, is_ours: IsOurs) -> None:
     """Complete a replacement of `folder` that a kill interrupted; else it costs two looks."""
     folder = _place(folder)
+    if not folder.name:  # the folder of all others, which nothing replaces
+        return
     fresh, old = _beside(folder, "new"), _beside(folder, "old")
     # Version 0.1.0 set the old folder of an export aside under another name.
     for aside in (old, fresh.with_name(f"{fresh.name}.old")):

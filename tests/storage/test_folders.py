@@ -421,3 +421,10 @@ def test_a_broken_or_full_disk_is_no_disk_without_sync(
     with pytest.raises(OSError, match=os.strerror(number)):
         export(tmp_path)
     assert read(tmp_path / "inference") == OLD
+
+
+def test_the_folder_of_all_others_has_nothing_to_complete() -> None:
+    def is_ours(entry: Path) -> bool:
+        raise AssertionError(entry)
+
+    folders.finish_interrupted(Path(Path.cwd().anchor), is_ours)
