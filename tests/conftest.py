@@ -169,8 +169,8 @@ def short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without what costs time: a trial of the export (tests/engines/train/test_preflight.py has
     it), curves (tests/pictures/test_plots.py; `toy_run`), and the disk, since no test cuts power.
     """
-    draw = plots.Figure((1, 1))
-    monkeypatch.setattr(train_run, "draw_curves", lambda path, _: plots._save(draw, path))
+    draw: Any = lambda path, _: plots._save(plots.Figure((1, 1)), path)  # noqa: E731
+    monkeypatch.setattr(train_run, "draw_curves", draw)
     monkeypatch.setattr(train_run.preflight, "try_export", lambda *_: None)
     monkeypatch.setattr(os, "fsync", lambda _: None)
 

@@ -61,7 +61,7 @@ class Loader:
         first = batches[: self.num_workers * _AHEAD]
         if first:
             with suppress(BrokenProcessPool):  # the epoch meets it again, and explains it
-                self._begun = first, self._submit(first)
+                self._begun = first, _submit(self._workers(), first)
 
     def epoch(self, batches: IndexBatches) -> Generator[Batch, None, None]:
         """Yield `batches` in order.
@@ -92,32 +92,31 @@ class Loader:
         first = batches[: self.num_workers * _AHEAD]
         (begun, waiting), self._begun = self._begun, ([], deque())
         remaining: Iterator[list[SampleIndex]] = iter(batches[len(first) :])
+        pool = self._workers()
         try:
             if begun != first:
                 _cancel(waiting)
-                waiting = self._submit(first)
+                waiting = _submit(pool, first)
             while waiting:
                 ready = waiting.popleft().result()
-                waiting += self._submit(islice(remaining, 1))
+                waiting += _submit(pool, islice(remaining, 1))
                 yield ready
         except BrokenProcessPool as error:
-            assert self._pool is not None
-            told = killed_worker.explain(self._pool, self._describe(batches), "data loader")
+            told = killed_worker.explain(pool, self._describe(batches), "data loader")
             self.close()
             raise told from error
         finally:
             _cancel(waiting)
 
-    def _submit(self, batches: Iterable[list[SampleIndex]]) -> deque[Future[worker.Arrays]]:
-        """Ask the workers, which the first call starts, for these batches."""
-        count = self.num_workers
+    def _workers(self) -> ProcessPoolExecutor:
+        """The workers, which begin with the first batch that they are asked for."""
         if self._pool is None:
             context = worker_server.start()
             self._ends_before = machine_memory.count_ends()
-            shared = self.dataset, decode_memory.Readers(count, decode_memory.SharedLock())
-            self._pool = ProcessPoolExecutor(count, context, worker.start, shared)
-        with stop_signals.postponed():  # a worker that this starts inherits them blocked
-            return deque(self._pool.submit(worker.make_batch, batch) for batch in batches)
+            readers = decode_memory.Readers(self.num_workers, decode_memory.SharedLock())
+            shared = self.dataset, readers
+            self._pool = ProcessPoolExecutor(self.num_workers, context, worker.start, shared)
+        return self._pool
 
     def _describe(self, batches: IndexBatches) -> killed_worker.Workers:
         """What takes memory here, and how it takes less."""
@@ -134,6 +133,13 @@ class Loader:
         return killed_worker.Workers(
             "prepares batches", takes, "; or ".join(ways), self._ends_before
         )
+
+
+def _submit(
+    pool: ProcessPoolExecutor, batches: Iterable[list[SampleIndex]]
+) -> deque[Future[worker.Arrays]]:
+    with stop_signals.postponed():  # a worker that this starts inherits them blocked
+        return deque(pool.submit(worker.make_batch, batch) for batch in batches)
 
 
 def _cancel(waiting: Iterable[Future[worker.Arrays]]) -> None:
