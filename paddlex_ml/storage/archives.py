@@ -281,7 +281,7 @@ def _refuse_early_end(archive: tarfile.TarFile) -> None:
     """
     assert archive.fileobj is not None
     archive.fileobj.seek(archive.offset)
-    # The end is two blocks of zeros, of which tarfile has read one; some programs write none.
+    # The end is two blocks of zeros; some programs write none.
     if any(archive.fileobj.read(tarfile.BLOCKSIZE)):
         raise tarfile.ReadError(f"the entry at byte {archive.offset:,} cannot be read")
 
