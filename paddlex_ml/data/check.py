@@ -104,7 +104,7 @@ def find_faults(
         DatasetFault(
             "image not decodable",
             ", ".join(dict.fromkeys(where)),
-            f"{path}: {images[path].problem}",
+            f"{path}: {images[path].problem}" if is_written else str(images[path].problem),
             f"{images[path].fix}; or leave such lines out: {leave_out('broken')}",
         )
         for path, where in locations.items()

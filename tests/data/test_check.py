@@ -284,10 +284,13 @@ def test_broken_images_of_lists_that_are_not_written_are_named_by_their_paths(
     (folder / "images/val0.png").write_bytes(b"<html><body>404</body></html>")
     parsed = annotation.parse(folder)
     images = check.inspect(parsed, workers=0)
-    for is_written, where in ((True, "val.txt:1"), (False, "images/val0.png")):
+    problem = "not an image, but an HTML page"
+    for is_written, told in (
+        (True, ("val.txt:1", f"images/val0.png: {problem}")),
+        (False, ("images/val0.png", problem)),
+    ):
         (fault,) = check.find_faults(parsed, images, is_written=is_written)
-        assert fault.where == where
-        assert fault.text == "images/val0.png: not an image, but an HTML page"
+        assert (fault.where, fault.text) == told
         assert fault.fix.endswith("leave such lines out: -o 'CheckDataset.drop=[broken]'")
 
 
