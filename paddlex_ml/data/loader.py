@@ -53,12 +53,12 @@ class Loader:
         self._begun: tuple[IndexBatches, deque[Future[worker.Arrays]]] = [], deque()
         self._ends_before = 0
 
-    def begin(self, batches: IndexBatches) -> None:
+    def begin(self, batches: Iterable[list[SampleIndex]]) -> None:
         """Let workers make the first of these batches, for an `epoch` of the same ones to yield.
 
         Without workers nothing is made ahead.
         """
-        first = batches[: self.num_workers * _AHEAD]
+        first = list(islice(batches, self.num_workers * _AHEAD))
         if first:
             with suppress(BrokenProcessPool):  # the epoch meets it again, and explains it
                 self._begun = first, _submit(self._workers(), first)

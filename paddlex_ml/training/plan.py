@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, repeat
@@ -99,21 +99,25 @@ class Plan:
         The last batch, and the last step, may be smaller; see `batches_per_epoch`. What they leave
         out is drawn in other epochs.
         """
-        drawn, size = self.order(epoch)[: self.used], self.batch_size * self.group.size
-        order, copies = drawn.tolist(), sampling.copies(drawn).tolist()
-        draws = list(map(SampleIndex, repeat(epoch), order, copies))
-        batches = [
-            list(self.group.batch_shard(draws[begin : begin + size]))
-            for begin in range(0, len(draws), size)
-        ]
-        width = self.grad_accum_steps
-        return [batches[k * width : (k + 1) * width] for k in range(self.steps)]
+        return list(self._draw_steps(epoch, 0))
 
-    def batches_left(self, progress: Progress) -> IndexBatches:
+    def batches_left(self, progress: Progress) -> Iterator[list[SampleIndex]]:
         """This process's draws of the current epoch that are left; none after the last epoch."""
-        if progress.epoch >= self.epochs:
-            return []
-        return [*chain.from_iterable(self.epoch_steps(progress.epoch)[progress.step :])]
+        if progress.epoch < self.epochs:
+            yield from chain.from_iterable(self._draw_steps(progress.epoch, progress.step))
+
+    def _draw_steps(self, epoch: int, first: int) -> Iterator[IndexBatches]:
+        """The steps of one epoch from the first on, each made when it is asked for."""
+        drawn, size = self.order(epoch)[: self.used], self.batch_size * self.group.size
+        copies, width = sampling.copies(drawn), size * self.grad_accum_steps
+        for begin in range(first * width, len(drawn), width):
+            part = slice(begin, begin + width)
+            order, copy = drawn[part].tolist(), copies[part].tolist()
+            draws = list(map(SampleIndex, repeat(epoch), order, copy))
+            yield [
+                list(self.group.batch_shard(draws[k : k + size]))
+                for k in range(0, len(draws), size)
+            ]
 
     def is_evaluated(self, epoch: int) -> bool:
         """Whether epoch 1, 2, ... ends with an evaluation; the last one always does."""

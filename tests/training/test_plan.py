@@ -119,9 +119,9 @@ def test_the_batches_left_are_those_of_the_steps_left() -> None:
     plan = plan_of(23, 4, grad_accum_steps=2, epochs=3)
     steps = plan.epoch_steps(1)
     assert len(steps) == 3
-    assert plan.batches_left(Progress(epoch=1)) == [*steps[0], *steps[1], *steps[2]]
-    assert plan.batches_left(Progress(epoch=1, step=2)) == steps[2]
-    assert plan.batches_left(Progress(epoch=3)) == []
+    assert list(plan.batches_left(Progress(epoch=1))) == [*steps[0], *steps[1], *steps[2]]
+    assert list(plan.batches_left(Progress(epoch=1, step=2))) == steps[2]
+    assert list(plan.batches_left(Progress(epoch=3))) == []
 
 
 def test_an_image_that_is_drawn_again_in_an_epoch_is_changed_in_another_way() -> None:
