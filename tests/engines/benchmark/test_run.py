@@ -29,6 +29,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "STARTS", 2)
     monkeypatch.setattr(turns, "PAUSE", 0.0)
     monkeypatch.setattr(turns, "PASSES_SECONDS", 0.01)
+    monkeypatch.setattr(turns, "MORE_ROUNDS", 0)
 
 
 @pytest.fixture

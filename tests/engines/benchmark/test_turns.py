@@ -68,6 +68,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> type[Pretended]:
     Pretended.asked, Pretended.open_now, Pretended.fails = [], set(), {}
     monkeypatch.setattr(turns, "MeasuredProcess", Pretended)
     monkeypatch.setattr(turns, "PAUSE", 0.0)
+    monkeypatch.setattr(turns, "MORE_ROUNDS", 2)
     return Pretended
 
 
@@ -96,7 +97,8 @@ def test_all_take_turns_and_only_one_computes(pretended):
     assert [name for name, _ in answers] == ["slow", "fast"] * TURNS
     assert [k for name, of in answers if name == "fast" for k in of] == list(range(48))
     repeats = [(name, of) for name, what, of in pretended.asked if what == "repeat"]
-    assert repeats == [("slow", 4), ("fast", 4)] * 3 + [("slow", 16), ("fast", 16)] * 3
+    small, large = [("slow", 4), ("fast", 4)], [("slow", 16), ("fast", 16)]
+    assert repeats == small * 3 + large * 3 + (small + large) * 2
     assert set(names) == {"slow", "fast"}
     assert pretended.open_now == set()
     for each in made.measured:
