@@ -10,9 +10,6 @@ the computer that has them.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +17,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from paddlex_ml.pictures import thumbnails
-from paddlex_ml.safe_text import without_secrets
-from paddlex_ml.storage import files
+from paddlex_ml.pictures import pages, thumbnails
 
 MOST_TOGETHER = 60
 """Classes of the table of pairs: more would be too small to read."""
@@ -102,33 +96,27 @@ class DatasetPage:
 def write(path: Path, content: DatasetPage) -> None:
     """Write the page atomically. Every text of the user's is escaped."""
     folder = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     images = _Images(content)
     style = (folder / "style.css.j2").read_text("utf-8")
-    values = {"explorer": "", **allow_inline("style", style), **_fill_template(content, images)}
+    values = {
+        "explorer": "",
+        **pages.allow_inline("style", style),
+        **_fill_template(content, images),
+    }
     if len(content.label_names) > _MOST_STATIC:
         script = (folder / "classes.js.j2").read_text("utf-8")
-        values |= allow_inline("script", script)
+        values |= pages.allow_inline("script", script)
         chosen = images.choose(max(1, min(_SHOTS, _LISTED // len(content.label_names))))
         shown = list(dict.fromkeys(number for each in chosen for number in each))
-        values["explorer"] = write_json(_list_classes(content, images, chosen, shown))
+        values["explorer"] = pages.format_json(_list_classes(content, images, chosen, shown))
         values["pictures"] = Markup("{}")
-    template = environment.get_template("report.html.j2")
+    template = pages.environment(folder).get_template("report.html.j2")
     text = template.render(values)
     if values["explorer"]:
         room = _LARGEST - len(text.encode("utf-8", "replace"))
-        values["pictures"] = write_json(_take_pictures(content, images, chosen, shown, room))
+        values["pictures"] = pages.format_json(_take_pictures(content, images, chosen, shown, room))
         text = template.render(values)
-    # A file name that is not UTF-8 arrives as lone surrogates.
-    files.write_bytes(path, without_secrets(text).encode("utf-8", "replace"))
-
-
-def allow_inline(name: str, text: str) -> dict[str, str]:
-    """A script or style of ours for a template, as `name`, and its hash for the page's policy."""
-    digest = base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
-    return {name: Markup(text), f"{name}_hash": digest}  # noqa: S704  it is ours
+    pages.write(path, text)
 
 
 class _Images:
@@ -274,12 +262,6 @@ def _take_pictures(
             break
         taken[place[number]] = picture
     return taken
-
-
-def write_json(value: Any) -> Markup:
-    """JSON that may stand in a script element: no text of a user can end it."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c"))  # noqa: S704  JSON without "<"
 
 
 def _rows(

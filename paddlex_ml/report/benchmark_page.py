@@ -9,13 +9,9 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-import jinja2
-
 from paddlex_ml.artifacts.benchmark_result import BenchmarkResult
-from paddlex_ml.pictures.dataset_page import allow_inline
+from paddlex_ml.pictures import pages
 from paddlex_ml.report import tradeoff_chart
-from paddlex_ml.safe_text import without_secrets
-from paddlex_ml.storage import files
 
 _TEMPLATES = Path(__file__).parent
 _SHARED = _TEMPLATES.with_name("pictures")  # the style of all pages
@@ -23,27 +19,25 @@ _SHARED = _TEMPLATES.with_name("pictures")  # the style of all pages
 
 def write(path: Path, result: BenchmarkResult) -> None:
     """Write the page atomically. Every text of the user's is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([_TEMPLATES, _SHARED]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
     styles = (
         _SHARED / "style.css.j2",
         _TEMPLATES / "page.css.j2",
         _TEMPLATES / "benchmark.css.j2",
     )
     script = (_TEMPLATES / "page.js.j2").read_text("utf-8")
-    text = environment.get_template("benchmark.html.j2").render(
-        **allow_inline("script", script),
-        **allow_inline("style", "\n".join(each.read_text("utf-8") for each in styles)),
-        result=result,
-        chart=tradeoff_chart.draw(result),
-        frame=tradeoff_chart,
-        recommended=next(row for row in result.rows if row.is_recommended),
-        reference=next(row for row in result.rows if row.name == result.reference),
-        sizes=[speed.batch_size for speed in result.rows[0].speeds],
-        csv=quote(PurePosixPath(result.benchmark_csv).name),
+    text = (
+        pages.environment(_TEMPLATES, _SHARED)
+        .get_template("benchmark.html.j2")
+        .render(
+            **pages.allow_inline("script", script),
+            **pages.allow_inline("style", "\n".join(each.read_text("utf-8") for each in styles)),
+            result=result,
+            chart=tradeoff_chart.draw(result),
+            frame=tradeoff_chart,
+            recommended=next(row for row in result.rows if row.is_recommended),
+            reference=next(row for row in result.rows if row.name == result.reference),
+            sizes=[speed.batch_size for speed in result.rows[0].speeds],
+            csv=quote(PurePosixPath(result.benchmark_csv).name),
+        )
     )
-    # A file name that is not UTF-8 arrives as lone surrogates.
-    files.write_bytes(path, without_secrets(text).encode("utf-8", "replace"))
+    pages.write(path, text)

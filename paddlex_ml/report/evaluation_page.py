@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
 import numpy as np
 from msgspec.structs import asdict
 
@@ -22,12 +21,10 @@ from paddlex_ml.metrics.calibration import reliability
 from paddlex_ml.metrics.columns import columns
 from paddlex_ml.metrics.decisions import decide
 from paddlex_ml.metrics.measures import ClassMeasures
-from paddlex_ml.pictures.dataset_page import allow_inline, write_json
+from paddlex_ml.pictures import pages
 from paddlex_ml.report import advice, charts, gallery, glossary, pairs
 from paddlex_ml.report.content import EvaluationPage
 from paddlex_ml.report.figures import Figures
-from paddlex_ml.safe_text import without_secrets
-from paddlex_ml.storage import files
 from paddlex_ml.wording import first_names
 
 _OPEN = 24  # classes whose curves are shown at once
@@ -55,22 +52,20 @@ class ComparisonRow:
 
 def write(path: Path, content: EvaluationPage) -> None:
     """Write the page atomically. Every text of the user's is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([_TEMPLATES, _SHARED]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
     script = (_TEMPLATES / "page.js.j2").read_text("utf-8")
     if len(content.label_names) > _MOST_STATIC:
         script += (_TEMPLATES / "all_classes.js.j2").read_text("utf-8")
     styles = (_SHARED / "style.css.j2", _TEMPLATES / "page.css.j2")
-    text = environment.get_template("page.html.j2").render(
-        **allow_inline("script", script),
-        **allow_inline("style", "\n".join(path.read_text("utf-8") for path in styles)),
-        **_fill_template(content),
+    text = (
+        pages.environment(_TEMPLATES, _SHARED)
+        .get_template("page.html.j2")
+        .render(
+            **pages.allow_inline("script", script),
+            **pages.allow_inline("style", "\n".join(path.read_text("utf-8") for path in styles)),
+            **_fill_template(content),
+        )
     )
-    # A file name that is not UTF-8 arrives as lone surrogates.
-    files.write_bytes(path, without_secrets(text).encode("utf-8", "replace"))
+    pages.write(path, text)
 
 
 def _fill_template(content: EvaluationPage) -> dict[str, Any]:
@@ -82,7 +77,7 @@ def _fill_template(content: EvaluationPage) -> dict[str, Any]:
     table = defined + sorted(set(range(len(figures.rows))) - set(defined))
     all_classes = ""
     if len(table) > _MOST_STATIC:
-        all_classes = write_json([_list_figures(row) for row in figures.rows])
+        all_classes = pages.format_json([_list_figures(row) for row in figures.rows])
         table = list(dict.fromkeys([*defined[: _ENDS[0]], *defined[_ENDS[0] :][-_ENDS[1] :]]))
         figures.drawn = frozenset(table)
     csv = None if result.label_errors is None else _link_file(result.label_errors.csv)

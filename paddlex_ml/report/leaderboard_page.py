@@ -12,16 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
 from paddlex_ml.artifacts.leaderboard import Leaderboard, RankedList, RankedRun
 from paddlex_ml.metrics.significance import LEVEL
-from paddlex_ml.pictures.dataset_page import allow_inline
+from paddlex_ml.pictures import pages
 from paddlex_ml.report.charts import Frame
 from paddlex_ml.report.figures import format_number
 from paddlex_ml.report.tradeoff_chart import Tick
-from paddlex_ml.safe_text import without_secrets
-from paddlex_ml.storage import files
 from paddlex_ml.wording import count
 
 COLOURS = 6
@@ -56,25 +52,24 @@ class ClassTable:
 
 def write(path: Path, board: Leaderboard) -> None:
     """Write the page atomically. Every text of the user's is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([_TEMPLATES, _SHARED]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
     styles = (_SHARED / "style.css.j2", _TEMPLATES / "page.css.j2", _TEMPLATES / "board.css.j2")
-    text = environment.get_template("leaderboard.html.j2").render(
-        **allow_inline("script", (_TEMPLATES / "page.js.j2").read_text("utf-8")),
-        **allow_inline("style", "\n".join(each.read_text("utf-8") for each in styles)),
-        board=board,
-        sections=[
-            (ranked, draw_curves(ranked.runs), fill_classes(ranked)) for ranked in board.lists
-        ],
-        level=LEVEL,
-        show=format_number,
-        count=count,
-        colours=COLOURS,
+    text = (
+        pages.environment(_TEMPLATES, _SHARED)
+        .get_template("leaderboard.html.j2")
+        .render(
+            **pages.allow_inline("script", (_TEMPLATES / "page.js.j2").read_text("utf-8")),
+            **pages.allow_inline("style", "\n".join(each.read_text("utf-8") for each in styles)),
+            board=board,
+            sections=[
+                (ranked, draw_curves(ranked.runs), fill_classes(ranked)) for ranked in board.lists
+            ],
+            level=LEVEL,
+            show=format_number,
+            count=count,
+            colours=COLOURS,
+        )
     )
-    files.write_bytes(path, without_secrets(text).encode("utf-8", "replace"))
+    pages.write(path, text)
 
 
 def draw_curves(runs: Sequence[RankedRun]) -> CurvesChart | None:
