@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,28 @@ def test_the_same_weights_have_the_same_digests_whatever_was_built_before(tmp_pa
     first, second = (tmp_path / name / FILES[1] for name in ("first", "second"))
     assert parameter_file.digest_tensors(first) == parameter_file.digest_tensors(second)
     assert first.read_bytes() != second.read_bytes()
+
+
+@pytest.mark.parametrize("limit", [None, 7])
+def test_stacks_are_short_while_a_graph_is_made_and_as_before_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None
+) -> None:
+    if limit is not None:
+        monkeypatch.setattr(sys, "tracebacklimit", limit, raising=False)
+    lengths = []
+
+    class Noting(paddle.nn.Linear):
+        def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+            lengths.append(len(traceback.extract_stack()))
+            if x.shape[2] == 16:
+                raise RuntimeError("too small")
+            return super().forward(x.mean([1, 2]))
+
+    write_graph(Noting(8, 2), 8, tmp_path)
+    with pytest.raises(RuntimeError, match="too small"):
+        write_graph(Noting(16, 2), 16, tmp_path)
+    assert lengths == [1, 1]
+    assert getattr(sys, "tracebacklimit", None) == limit
 
 
 def test_the_description_is_that_of_the_published_exports(
