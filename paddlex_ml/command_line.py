@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import NoReturn
 
 import paddlex_ml
 from paddlex_ml import program, systems, terminal
@@ -54,12 +56,35 @@ _ASKED = {
 }
 
 
+_EXAMPLES = {
+    "--config": "-c PP-LCNet_x1_0_ML", "--override": "-o Global.mode=train",
+    "--data": "--data my_photographs", "--demo": "--demo my_folder",
+    "--sweep": "--sweep Train.learning_rate=1e-4,1e-3", "--seeds": "--seeds 3",
+    "--folds": "--folds 5", "--jobs": "--jobs 2", "--trials": "--trials 20",
+    "--search": "--search tpe", "--prune": "--prune median", "--study": "--study my_study",
+    "--storage": "--storage study.journal", "--max-runs": "--max-runs 200",
+    "--emit": "--emit slurm", "--reproduce": "--reproduce output",
+}  # fmt: skip
+_NAMED = re.compile(r"argument (?:-\w/)?(--[\w-]+)")
+
+
+class _Parser(terminal.Parser):
+    """Repairs a bad argument of an option by an example of this option."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise PaddlexMLError."""
+        named = _NAMED.match(message)
+        if named is None or named[1] not in _EXAMPLES:
+            super().error(message)
+        raise PaddlexMLError(message, where="the command line", fix=_EXAMPLES[named[1]])
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of a command; `argv` without the program's name.
 
     Raises PaddlexMLError for bad ones, and SystemExit for --help, --version and --list-models.
     """
-    parser = terminal.Parser(
+    parser = _Parser(
         prog=program.command(),
         description="Multi-label image classification on PaddlePaddle, driven by YAML.",
         epilog=_HELP.format(
@@ -97,10 +122,22 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             *_WITH_DATA,
         ]
     elif (arguments.config, arguments.demo, arguments.reproduce) == (None, None, None):
-        parser.error(
-            "the following arguments are required: -c/--config, --data, --demo or --reproduce"
-        )
+        raise _ask_for_more(parser, arguments.override, argv)
     return arguments
+
+
+def _ask_for_more(
+    parser: argparse.ArgumentParser, overrides: Sequence[str], argv: Sequence[str]
+) -> PaddlexMLError:
+    """Why a command without a configuration does nothing; its repair is the command with one."""
+    typed = (text.partition("=") for text in overrides)
+    mode = next((value for key, _, value in typed if key == "Global.mode"), "")
+    command = foreign_options.Meant().command(argv, mode, is_named=False) if argv else ["--help"]
+    return PaddlexMLError(
+        "the following arguments are required: -c/--config, --data, --demo or --reproduce",
+        where="the command line",
+        fix=f"{parser.prog} {systems.join(command)}",
+    )
 
 
 def as_typed(error: PaddlexMLError) -> PaddlexMLError:
@@ -128,12 +165,13 @@ def _parse_known(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argpar
     if not others and not foreign_options.translate(stray, mode).values:
         return parser.parse_args(argv)
     others = _in_order(words, [*others, *stray])
+    _refuse_misspelt(parser, words, others)
     asked = _ASKED.get(others[0].lower())
     meant = foreign_options.translate([] if asked else others, mode)
     what, fixes = f"unrecognized arguments: {systems.join(others)}", list(meant.notes)
     if meant.unknown:
         what += f"; unknown: {', '.join(meant.unknown)}"
-        fixes.append(f"see {parser.prog} --help")
+        fixes.append(f"{parser.prog} --help")
     elif meant.values:
         what += f" (here: {', '.join(meant.values)})"
     is_named = bool(arguments.config or arguments.data or arguments.reproduce)
@@ -142,6 +180,28 @@ def _parse_known(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argpar
         fixes.insert(0, f"{parser.prog} {systems.join(command)}")
     fix = f"{parser.prog} {asked}" if asked else Lines("\n         ".join(map(one_line, fixes)))
     raise PaddlexMLError(what, where="the command line", fix=fix)
+
+
+def _refuse_misspelt(
+    parser: argparse.ArgumentParser, words: Sequence[str], others: Sequence[str]
+) -> None:
+    """Raise PaddlexMLError with the whole command where words are nearly options of ours."""
+    ours = {name[2:]: name for name in re.findall(r"--[a-z][a-z-]+", parser.format_help())}
+    corrected = dict[str, str]()
+    for word in others:
+        typed, equals, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and foreign_options.translate([word]).unknown:
+            begun = [name for name in ours if name.startswith(typed)]
+            near = begun if len(begun) == 1 else get_close_matches(typed, ours, 1, 0.75)
+            if near:
+                corrected[word] = f"{ours[near[0]]}{equals}{value}"
+    if corrected:
+        command = [corrected.get(word, word) for word in words]
+        raise PaddlexMLError(
+            f"unrecognized arguments: {systems.join(list(corrected))}",
+            where="the command line",
+            fix=f"{parser.prog} {systems.join(command)}",
+        )
 
 
 def _find_stray(overrides: Sequence[str]) -> list[str]:

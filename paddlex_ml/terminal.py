@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise PaddlexMLError."""
-        raise PaddlexMLError(message, where="the command line", fix=f"see {self.prog} --help")
+        raise PaddlexMLError(message, where="the command line", fix=f"{self.prog} --help")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """End after --help or --version. Raises PaddlexMLError where the text was lost."""

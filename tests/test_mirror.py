@@ -24,7 +24,6 @@ TESTED_ELSEWHERE = {
     "artifacts/plan_result": ("engines/plan/test_run.py", "the plan fills it"),
     "artifacts/sweep_folder": ("engines/sweep/test_run.py", "a sweep writes it"),
     "artifacts/predict_result": ("engines/predict/test_run.py", "the prediction fills it"),
-    "command_line": ("test_cli.py", "its options are those of a command"),
     "config/augment_schema": ("config/test_schema.py", "a section of the schema"),
     "config/benchmark_schema": ("config/test_schema.py", "a section of the schema"),
     "config/distillation_schema": ("config/test_schema.py", "a section of the schema"),

@@ -73,7 +73,7 @@ def test_bad_arguments_are_an_error_like_any_other():
     parser = terminal.Parser(prog="tool")
     with pytest.raises(PaddlexMLError, match="unrecognized arguments: --no") as caught:
         parser.parse_args(["--no"])
-    assert caught.value.fix == "see tool --help"
+    assert caught.value.fix == "tool --help"
 
 
 def tell(monkeypatch, caplog, seconds: float, *, always: bool = True) -> list[str]:

@@ -90,9 +90,12 @@ class Range:
 
 
 def nearest(word: str, choices: Sequence[str]) -> str | None:
-    """The choice most like `word` whatever the case of its letters, or None when none is alike."""
-    by_lower = {choice.lower(): choice for choice in choices}
-    matches = get_close_matches(word.lower(), by_lower, n=1)
+    """The choice most like `word` whatever the case of its letters, or else the first one that
+    contains it; None when there is none.
+    """
+    typed, by_lower = word.lower(), {choice.lower(): choice for choice in choices}
+    parts = [choice for choice in by_lower if len(typed) > 1 and typed in choice]
+    matches = get_close_matches(typed, by_lower, n=1) or parts
     return by_lower[matches[0]] if matches else None
 
 
