@@ -63,6 +63,9 @@ class View(types.ModuleType):
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(vars(self)["_real"], name, value)
 
+    def __delattr__(self, name: str) -> None:
+        delattr(vars(self)["_real"], name)
+
 
 def enter() -> None:
     """Be the system that VARIABLE names. Before the package is imported."""
