@@ -280,10 +280,15 @@ def _refuse_early_end(archive: tarfile.TarFile) -> None:
     tarfile says nothing of an entry in the middle that it cannot read, and leaves out the rest.
     """
     assert archive.fileobj is not None
-    archive.fileobj.seek(archive.offset)
+    end = 0  # of the last entry that was read; archive.offset may be behind another one
+    for last in archive.getmembers()[-1:]:
+        has_content = last.isreg() or last.type not in tarfile.SUPPORTED_TYPES
+        blocks = -(-last.size // tarfile.BLOCKSIZE) if has_content else 0
+        end = last.offset_data + blocks * tarfile.BLOCKSIZE
+    archive.fileobj.seek(end)
     # The end is two blocks of zeros; some programs write none.
     if any(archive.fileobj.read(tarfile.BLOCKSIZE)):
-        raise tarfile.ReadError(f"the entry at byte {archive.offset:,} cannot be read")
+        raise tarfile.ReadError(f"the entry at byte {end:,} cannot be read")
 
 
 def _open_member(archive: zipfile.ZipFile | tarfile.TarFile, member: ArchiveMember) -> IO[bytes]:

@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -153,6 +154,28 @@ def test_a_tar_whose_middle_cannot_be_read_is_refused(tmp_path: Path) -> None:
     content[begin + 148 : begin + 156] = b"x" * 8  # the checksum of its header
     path.write_bytes(content)
     assert f"the entry at byte {begin:,} cannot be read" in refusal(path)
+
+
+def test_a_tar_whose_last_entry_is_left_out_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by Python 3.13.5, which takes an entry of negative size for the end of the archive."""
+    block = tarfile.TarInfo._block  # type: ignore[attr-defined]
+
+    def refuse(entry: tarfile.TarInfo, count: int) -> Any:
+        if count < 0:
+            raise tarfile.InvalidHeaderError("invalid offset")  # type: ignore[attr-defined]
+        return block(entry, count)
+
+    path, last = tmp_path / "a.tar", tarfile.TarInfo("photos/b.jpg")
+    last.pax_headers = {"size": "-1024"}
+    with tarfile.open(path, "w") as tar:
+        tar.addfile(tarfile.TarInfo("photos/a.jpg"))
+        tar.addfile(last)
+    monkeypatch.setattr(tarfile.TarInfo, "_block", refuse)
+    with tarfile.open(path) as tar:
+        assert tar.getnames() == ["photos/a.jpg"]
+    assert "the entry at byte 512 cannot be read" in refusal(path)
 
 
 def test_a_tar_without_blocks_of_zeros_at_its_end_is_whole(tmp_path: Path) -> None:
