@@ -33,7 +33,7 @@ COLUMNS = ("file", "line", "kind", "what", "repair")
 def combine(faults: Sequence[DatasetFault], root: Path) -> PaddlexMLError:
     """Make one error of at least one fault: grouped by kind, with counts and the first `SHOWN`.
 
-    All of them are in its `rows`.
+    All of them are in its `rows`. What repairs all alike is the repair of the error.
     """
     rows = [row for fault in faults for row in _list_rows(fault)]
     if len(faults) == 1:
@@ -47,6 +47,7 @@ def combine(faults: Sequence[DatasetFault], root: Path) -> PaddlexMLError:
     kinds = "1 kind" if len(groups) == 1 else f"{len(groups)} kinds"
     counts = first_names([f"{kind} ({len(group):,})" for kind, group in groups.items()])
     lines = [f"the data set has {count(len(faults), 'fault')} of {kinds}: {counts}"]
+    first, *other_fixes = dict.fromkeys(fault.fix for fault in faults)
     for kind, group in groups.items():
         shown = group[:SHOWN]
         lines.append(f"\n  {kind}: {len(group):,}")
@@ -55,11 +56,14 @@ def combine(faults: Sequence[DatasetFault], root: Path) -> PaddlexMLError:
         ]
         if len(group) > SHOWN:
             lines.append(f"    ... and {len(group) - SHOWN:,} more")
-        lines += [f"    fix: {one_line(fix)}" for fix in dict.fromkeys(each.fix for each in shown)]
+        fixes = dict.fromkeys(each.fix for each in shown) if other_fixes else ()
+        lines += [f"    fix: {one_line(fix)}" for fix in fixes]
     return PaddlexMLError(
         Lines("\n".join([*lines, ""])),
         where=str(root),
-        fix="repair each kind as its fix line says, then run the command again",
+        fix="repair each kind as its fix line says, then run the command again"
+        if other_fixes
+        else one_line(first),
         rows=rows,
     )
 

@@ -104,8 +104,7 @@ def read(path: Path, label_names: Sequence[str]) -> Relations:
         if len(faults) == 1:
             raise error
         what = Lines(error.what.replace("the data set has", "the relations have", 1))
-        fix = "repair each kind as its fix line says, then run the command again"
-        raise error.replace(what=what, fix=fix)
+        raise error.replace(what=what)
     if relations is None:
         raise PaddlexMLError(
             "the file of relations between classes does not exist",

@@ -385,10 +385,10 @@ class Collector:
     def _refuse_spellings(self, best: str, spellings: list[str]) -> None:
         text = (
             f"{' and '.join(map(show_name, spellings))} differ only in capitals, spaces, "
-            "width or characters that cannot be seen"
+            f"width or characters that cannot be seen; as one class: {show_name(best)}"
         )
         fix = (
-            f"-o CheckDataset.convert.merge_names=true (one class, {best}), or "
+            "-o CheckDataset.convert.merge_names=true, or "
             "-o CheckDataset.convert.merge_names=false to keep them apart"
         )
         self.add_fault("spellings of one name", "", text, fix)

@@ -220,6 +220,14 @@ def test_many_faults_are_grouped_counted_and_cut_at_twenty(folder: Path) -> None
     assert "train.txt:31: label vector has 2 values" in message
 
 
+def test_what_repairs_all_faults_is_the_repair_of_the_error(folder: Path) -> None:
+    put(folder, "train.txt", "".join(f"images/x{i}.jpg\t0,1,0\n" for i in range(30)))
+    first, second, *others = refusal(folder).splitlines()
+    assert first == "the data set has 30 faults of 1 kind: image missing (30)"
+    assert second.startswith("  fix:   restore the image")
+    assert not [line for line in others if "fix:" in line]
+
+
 def test_a_broken_label_file_does_not_hide_faults_of_the_lists(folder: Path) -> None:
     put(folder, "label.txt", "0 cat\n5 dog\n")
     change_line(folder, "train.txt", 7, "images/6.jpg\t0,1")
